@@ -51,10 +51,11 @@ class _Beyond(Exception):
 
 
 class Budget:
-    """What may still be read of an archive of some bytes, the archives inside it included."""
+    """What may still be read of an archive that is in no other, the archives inside it included."""
 
-    def __init__(self, size: int):
-        self._size = size
+    def __init__(self, uri: str):
+        fs, path = storage.filesystem(uri)
+        self._size = int(fs.size(path) or 0)
         self._members = 0
         self._bytes = 0
 
@@ -72,12 +73,6 @@ class Budget:
             raise _Beyond(f"its members have more than {limits.ARCHIVE_BYTES:,} bytes")
         if num_bytes > max(limits.ARCHIVE_RATIO * self._size, _CHUNK_BYTES):
             raise _Beyond(f"its {self._size:,} bytes become more than {limits.ARCHIVE_RATIO} times as many")
-
-
-def budget_of(uri: str) -> Budget:
-    """Return the budget of an archive that is in no other."""
-    fs, path = storage.filesystem(uri)
-    return Budget(int(fs.size(path) or 0))
 
 
 def members(uri: str, kind: str, scratch: Path, budget: Budget) -> Iterator[Member | BadRow]:
@@ -156,15 +151,10 @@ def _tar(uri: str, budget: Budget) -> Iterator[tuple[str, int, Callable[[], IO[b
             if info.isdir():
                 continue
             if info.isreg() and not info.issparse():
-                yield info.name, info.size, functools.partial(_extract, archive, info)
+                extract = cast("Callable[[], IO[bytes]]", functools.partial(archive.extractfile, info))
+                yield info.name, info.size, extract
             else:  # a sparse member expands without bytes in the archive
                 yield info.name, 0, "it is a link, device or sparse file"
-
-
-def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    source = archive.extractfile(info)
-    assert source is not None
-    return source
 
 
 def _copy(source: IO[bytes], path: Path, packed: int, budget: Budget) -> None:

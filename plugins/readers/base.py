@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 from xml.parsers.expat import ExpatError
 
+from plugins.readers import text_encoding
 from plugins.readers.decompression import DAMAGED, TooLong, whole
 from plugins.readers.documents import documents_of, rejected
 from plugins.readers.file_state import file_state
@@ -230,8 +231,6 @@ class WholeFileReader(Reader):
             data = whole(uri)
         except DAMAGED as error:
             yield BadRow.damaged("", error)
-        except TooLong as error:
-            yield BadRow("", "record_too_long", str(error))
         else:
             yield from rescued(self.rows_in(data, uri), at_hand=True)
 
@@ -242,6 +241,8 @@ class WholeFileReader(Reader):
 
 def rescued(rows: Iterator[Row | BadRow], *, at_hand: bool) -> Iterator[Row | BadRow]:
     """Yield the rows; after an unexpected exception the last is a BadRow that says how many there were.
+
+    A file that is no text, or too long for one record, is one BadRow.
 
     Args:
         rows: Rows of a file.
@@ -254,6 +255,10 @@ def rescued(rows: Iterator[Row | BadRow], *, at_hand: bool) -> Iterator[Row | Ba
             number += 1
     except (TutelageError, MemoryError):
         raise
+    except text_encoding.Undecodable as error:
+        yield BadRow("", *error.args)
+    except TooLong as error:
+        yield BadRow("", "record_too_long", str(error))
     except Exception as error:
         if isinstance(error, OSError):
             is_of_content = at_hand and means_damage(error)

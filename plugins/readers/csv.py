@@ -4,35 +4,36 @@
     "Two
     lines",A title          a quoted cell may hold line ends, delimiters and doubled quotes
 
-`csv.Sniffer` guesses the delimiter and the quote from the first lines. A guess that does not show the wanted
-columns gives way to the first of `_DELIMITERS` that does. A first line `sep=;`, the source's `delimiter` and
-options `quote` and `escape` replace the guess. Reading is strict: text behind a closing quote is a reject,
-not a longer cell; and a quote that is not closed costs its row, not those behind it.
+The delimiter and the quote are those of a few that fit the first lines best: the first row has the wanted
+columns, and others as many cells. A table of one column has no delimiter. A first line `sep=;`, the source's
+`delimiter` and options `quote` and `escape` replace the guess. Reading is strict: text behind a closing quote
+is a reject, not a longer cell; and a quote that is not closed costs its row, not those behind it.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 
 import pydantic
 
-from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.csv_lines import Lines
 from plugins.readers.decompression import DAMAGED
-from plugins.readers.documents import fields_of, text_fields
+from plugins.readers.documents import refused_columns, text_fields
 from plugins.readers.field_paths import columns_of
 from schemas import limits
 from schemas.config import Section
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 
-_DELIMITERS = ",\t;|"
+_NO_DELIMITER = "\x1f"
+_DELIMITERS = f"{_NO_DELIMITER},\t;|"
+_QUOTED = re.compile("'.*'", re.DOTALL)
+
 _CELL_CHARACTERS = limits.RECORD_BYTES // 4
 """Maximum characters of a cell, where an unclosed quote ends; the parser holds 4 bytes for each."""
-
-_SHOWN_CHARACTERS = 80
 
 
 class CsvOptions(Section):
@@ -70,12 +71,7 @@ class CsvReader(Reader):
         lines = None
         try:
             lines = Lines(uri, self.source.encoding)
-            if lines.foreign:
-                yield BadRow("", "not_utf8", lines.foreign)
-            else:
-                yield from self._rows(lines)
-        except text_encoding.Undecodable as error:
-            yield BadRow("", *error.args)
+            yield from self._rows(lines)
         except DAMAGED as error:
             number = lines.number if lines else 0
             yield BadRow.damaged(str(number + 1), error, f"{number} lines")
@@ -101,7 +97,7 @@ class CsvReader(Reader):
                 fault = ("wrong_number_of_cells", found)
             if fault is not None or len(lines.row) > 1:
                 num_lost = _num_before_rows(lines.row, len(names), dialect, is_good=fault is None)
-                fault = self._described(fault, num_lost, begin, lines, dialect)
+                fault = self._described(fault, num_lost, begin, lines, dialect, len(names))
                 if num_lost:
                     lines.read_again(num_lost)
                     parser = csv.reader(lines, dialect, strict=True)
@@ -118,7 +114,13 @@ class CsvReader(Reader):
                 yield Row(str(begin), {**dict(zip(names, cells, strict=True)), **lines.fields})
 
     def _described(
-        self, fault: tuple[str, str] | None, num_lost: int, begin: int, lines: Lines, dialect: csv.Dialect
+        self,
+        fault: tuple[str, str] | None,
+        num_lost: int,
+        begin: int,
+        lines: Lines,
+        dialect: csv.Dialect,
+        num_columns: int,
     ) -> tuple[str, str] | None:
         """Return the fault of a row with its lines and the dialect; None if all is well."""
         if num_lost:
@@ -130,74 +132,67 @@ class CsvReader(Reader):
         if num_lost:
             lost = "1 line is" if num_lost == 1 else f"{num_lost:,} lines are"
             detail += f"; a quote is not closed: {lost} left out, line {begin + num_lost} is the next"
-        return reason, f"{detail} ({self._named(dialect, lines)})"
+        escaped = [f"\\{mark}" for mark in (dialect.quotechar, dialect.delimiter) if mark]
+        if dialect.escapechar is None and any(each in line for line in lines.row for each in escaped):
+            cure = '. If a backslash makes the next character plain, set option `escape: "\\\\"`'
+        elif num_columns == 1 and reason == "wrong_number_of_cells":
+            cure = ". If the table has one column, set `delimiter` to a character that no line holds"
+        else:
+            cure = ""
+        return reason, f"{detail} ({self._named(dialect, lines)}){cure}"
 
     def _dialect(self, lines: Lines) -> csv.Dialect:
-        """Return the dialect that the source or the file names, completed by a guess from the first lines."""
-        given, head = self._delimiter(lines), lines.head
-        try:
-            sniffed = csv.Sniffer().sniff(head, given or _DELIMITERS)
-        except csv.Error:  # a table of one column has no delimiter
-            sniffed = csv.excel
-        # The sniffer takes apostrophes at the borders of cells for quotes.
-        quotes = ("'" if sniffed.quotechar == "'" and '"' not in head else '"', '"')
-        space = sniffed.skipinitialspace
-        pairs = [(sniffed.delimiter, quotes[0]), *((each, '"') for each in _DELIMITERS)]
-        if given:
-            pairs = [(given, each) for each in quotes]
-        own = self.options.quote
-        dialects = [
-            _dialect_of(delimiter, quote if own is None else own, self.options.escape, space)
-            for delimiter, quote in pairs
-        ]
-        return next(filter(lambda each: self._shows_columns(head, each), dialects), dialects[0])
+        """Return the dialect that fits the first lines best, of those that the source or the file allow."""
+        escape, quote, head = self.options.escape, self.options.quote, lines.head.splitlines(keepends=True)
+        delimiters = self._delimiter(lines) or _DELIMITERS
+        quotes = [quote] if quote is not None else ['"'] if '"' in lines.head else ['"', "'"]
+        dialects = [_dialect_of(each, quote, escape, head) for each in delimiters for quote in quotes]
+        return max(dialects, key=lambda each: self._fit(head, each))
 
     def _delimiter(self, lines: Lines) -> str | None:
         return self.source.delimiter or self.delimiter or lines.separator or None
 
-    def _shows_columns(self, head: str, dialect: csv.Dialect) -> bool:
-        """True if the first row has the columns that the source asks for."""
+    def _fit(self, head: list[str], dialect: csv.Dialect) -> tuple[bool, bool, bool, int]:
+        """Return how well a dialect fits the first lines; of two the greater one is better.
+
+        Criteria in this order: the first row has the wanted columns; it has several; no row has apostrophes
+        around a cell; number of rows with as many cells as the first.
+        """
         try:
-            first = next(csv.reader(head.splitlines(keepends=True), dialect), [])
+            first, *others = [cells for cells in csv.reader(head, dialect) if cells] or [[]]
         except csv.Error:
-            return False
+            return False, False, False, 0
+        is_bare = not others or not all(any(_QUOTED.fullmatch(cell) for cell in cells) for cells in others)
+        num_alike = sum(len(cells) == len(first) for cells in others)
+        return self._has_columns(first), len(first) > 1, is_bare, num_alike
+
+    def _has_columns(self, names: list[str]) -> bool:
         if self.options.columns:
-            return len(first) == len(self.options.columns)
-        return bool(columns_of(first, text_fields(self.source)))
+            return len(names) == len(self.options.columns)
+        return bool(columns_of(names, text_fields(self.source)))
 
     def _refused(self, names: list[str], dialect: csv.Dialect, lines: Lines) -> BadRow | None:
         """Return the reject of a file whose header lacks the wanted column, or has it twice."""
-        wanted = text_fields(self.source)
-        if not columns_of(names, wanted):
-            advice = "Set text_field or format, or, if it has no header row, option `columns`."
-            if number := self._header_line(lines):
-                advice = f"Line {number} looks like the header row: remove the lines above it."
-            detail = (
-                f"no column {' or '.join(map(repr, wanted))}; the file has {_shortened(', '.join(names))} "
-                f"({self._named(dialect, lines)}). {advice}"
-            )
-            return BadRow("", "missing_column", detail)
-        columns = columns_of(names, fields_of(self.source))
-        if twice := [name for name in columns if columns.count(name) > 1]:
-            detail = f"the file has {columns.count(twice[0])} columns {twice[0]!r}; which is meant?"
-            return BadRow("", "repeated_column", detail)
-        return None
+        cure = "Set text_field or format, or, if it has no header row, option `columns`."
+        if number := self._header_line(lines):
+            cure = f"Line {number} looks like the header row: remove the lines above it."
+        fault = refused_columns(self.source, names, f" ({self._named(dialect, lines)})", cure)
+        return fault and BadRow("", *fault)
 
     def _header_line(self, lines: Lines) -> int | None:
         """Return the number of the first line with the wanted columns, such as one behind comments."""
-        plain = [_dialect_of(each, '"', None, False) for each in _DELIMITERS]
         numbered = enumerate(lines.head.splitlines(), start=2 if lines.separator else 1)
-        found = (
-            number for number, line in numbered if any(self._shows_columns(line, each) for each in plain)
-        )
+        plain = [_dialect_of(each, '"', None, []) for each in _DELIMITERS]
+        found = (number for number, line in numbered if any(self._fit([line], each)[0] for each in plain))
         return next(found, None)
 
     def _named(self, dialect: csv.Dialect, lines: Lines) -> str:
         def how(given: str | None) -> str:
             return ", guessed" if given is None else ""
 
+        delimiter = repr(dialect.delimiter) if dialect.delimiter != _NO_DELIMITER else "none"
         return (
-            f"delimiter {dialect.delimiter!r}{how(self._delimiter(lines))}, "
+            f"delimiter {delimiter}{how(self._delimiter(lines))}, "
             f"quote {dialect.quotechar!r}{how(self.options.quote)}"
         )
 
@@ -229,13 +224,11 @@ def _num_before_rows(row: list[str], num_cells: int, dialect: csv.Dialect, *, is
     return are_rows.index(True) + 1 if 0 < len(are_rows) <= 2 * sum(are_rows) else 0
 
 
-def _dialect_of(delimiter: str, quote: str, escape: str | None, space: bool) -> csv.Dialect:
+def _dialect_of(delimiter: str, quote: str, escape: str | None, head: list[str]) -> csv.Dialect:
+    first = head[0] if head else ""
     dialect = csv.excel()
-    dialect.delimiter, dialect.escapechar, dialect.skipinitialspace = delimiter, escape, space
+    dialect.delimiter, dialect.escapechar = delimiter, escape
+    dialect.skipinitialspace = 0 < first.count(delimiter) == first.count(f"{delimiter} ")
     dialect.quotechar = quote or None
     dialect.quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     return dialect
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -28,10 +28,12 @@ class Lines:
     Attributes:
         head: The first lines.
         fields: Fields of all rows: how the encoding was found.
-        foreign: What the file is if it is no text; None for text.
         separator: Delimiter that the file names in a first line `sep=;`.
         number: Number of the last line, from 1.
         row: Lines of the row since `begin_row`.
+
+    Raises:
+        text_encoding.Undecodable: The file is no text.
     """
 
     def __init__(self, uri: str, encoding: str | None):
@@ -42,7 +44,7 @@ class Lines:
         self._damage: Exception | None = None
         read, self.fields = self._pieces(uri, b"\n")
         first = next(read, b"")
-        self.foreign = text_encoding.foreign(first, encoding)
+        text_encoding.check_text(first, encoding)
         if b"\r" in _QUOTED.sub(b"", first).rstrip(b"\r"):  # line ends of old Macs
             read, _ = self._pieces(uri, b"\r")
             first = next(read, b"")
@@ -91,7 +93,8 @@ class Lines:
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                self._faults[self.number] = self._undecodable(error)
+                of = f" of line {self.number}"
+                self._faults[self.number] = text_encoding.fault_of(error, self._encoding, of)
                 text = line.decode("utf-8", "replace")
             if len(line) > limits.RECORD_BYTES:
                 found = f"line {self.number} has more than {limits.RECORD_BYTES:,} bytes"
@@ -106,9 +109,3 @@ class Lines:
             yield text
         if self._damage is not None:
             raise self._damage
-
-    def _undecodable(self, error: UnicodeDecodeError) -> tuple[str, str]:
-        of = f" of line {self.number}"
-        if text_encoding.is_utf8(self._encoding):
-            return "invalid_utf8", text_encoding.undecodable(error, of)
-        return "undecodable", text_encoding.unmarked(self._encoding, of)

@@ -53,18 +53,16 @@ _ZSTD_STEP_BYTES = (1 << 6, 1 << 12)
 
 _MAX_WINDOW_BYTES = 1 << 31
 
-
 _MAX_XZ_BYTES = 1 << 28
 """Memory for decompressing an .xz; its highest level takes 65 MiB."""
 
-_MAGIC = {
+MAGIC = {
     ".gz": (b"\x1f\x8b",),
     ".bz2": (b"BZh",),
     ".xz": (b"\xfd7zXZ",),
     ".zst": (b"\x28\xb5\x2f\xfd", *(bytes((each,)) + b"\x2a\x4d\x18" for each in range(0x50, 0x60))),
 }
-"""First bytes by extension; frames of zstd may be skippable ones."""
-
+"""First bytes by extension, of all compressions that are read; frames of zstd may be skippable ones."""
 
 _HEAD_BYTES = 8
 """First bytes that a message shows."""
@@ -72,7 +70,7 @@ _HEAD_BYTES = 8
 
 def is_compressed(uri: str) -> bool:
     """True if the extension names a compression."""
-    return uri.endswith(tuple(_MAGIC))
+    return uri.endswith(tuple(MAGIC))
 
 
 def chunks(uri: str) -> Iterator[bytes]:
@@ -109,8 +107,8 @@ def _of_the_name(uri: str) -> NotCompressed | None:
     """Return the error of a damaged file whose first bytes are of another kind than its name says."""
     with fsspec.open(uri, "rb") as file:
         head = file.read(_HEAD_BYTES)
-    end = next(end for end in _MAGIC if uri.endswith(end))
-    if any(head.startswith(begin[: len(head)]) for begin in _MAGIC[end]):
+    end = next(end for end in MAGIC if uri.endswith(end))
+    if any(head.startswith(begin[: len(head)]) for begin in MAGIC[end]):
         return None
     return NotCompressed(f"the name ends in {end}, and the file begins with {head!r}, as no {end} does")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from plugins.readers import conversation as turns
 from plugins.readers import text_encoding
-from plugins.readers.field_paths import holds_null, look_up, names_of
+from plugins.readers.field_paths import columns_of, holds_null, look_up, names_of, path_of_rows
 from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from plugins.readers.row_versions import MISSING, UNDATED_DELETION, means_deleted, stamp_of
@@ -26,6 +26,9 @@ from schemas.records import UNEXPECTED, Document, Reject, well_formed
 
 ROW = "."
 """Value of `pairs_field` if the row itself is a pair."""
+
+_SHOWN_CHARACTERS = 80
+"""Most characters of the names of columns in a message."""
 
 _EXACT = 2**53
 """Whole numbers below it are distinct as floats."""
@@ -103,6 +106,26 @@ def text_fields(source: SourceConfig) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(source.format) if name]
 
 
+def refused_columns(
+    source: SourceConfig, names: list[str], dialect: str = "", cure: str = "Set text_field or format."
+) -> tuple[str, str] | None:
+    """Return why a table lacks a wanted column, or has it twice: a reason and details; None if it is usable.
+
+    `dialect` says how the table was read, `cure` what to do about a missing column.
+    """
+    wanted, found = text_fields(source), ", ".join(names)
+    if not columns_of(names, wanted):
+        found = found if len(found) <= _SHOWN_CHARACTERS else f"{found[:_SHOWN_CHARACTERS]}…"
+        one = "one column, " if len(names) == 1 else ""
+        detail = f"no column {' or '.join(map(repr, wanted))}; the file has {one}{found}{dialect}. {cure}"
+        return "missing_column", detail
+    columns = columns_of(names, fields_of(source))
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        detail = f"the file has {columns.count(twice[0])} columns {twice[0]!r}; which is meant?"
+        return "repeated_column", detail
+    return None
+
+
 def _whole(text: str, name: str, halved: list[str]) -> str:
     """Return the text of a field without lone surrogates; `halved` gets the names of fields that had some."""
     whole = well_formed(text)
@@ -129,7 +152,10 @@ def _document(
         named, given = " or ".join(map(repr, names)), names_of(values)
         if nulls := " and ".join(repr(name) for name in names if holds_null(values, name)):
             return rejected(where, "missing_field", f"field {nulls} is null in a row of {given}")
-        return rejected(where, "missing_field", f"no field {named} in a row of {given}")
+        detail = f"no field {named} in a row of {given}"
+        if path := path_of_rows(values, names):
+            detail += f"; each item of {path!r} may be a row: set option `rows: {path}` of reader jsonl"
+        return rejected(where, "missing_field", detail)
     if source.text_fallbacks:
         first = next((name for name in names if found[name] not in (None, "", b"")), names[0])
         names, found = [first], {first: found[first]}

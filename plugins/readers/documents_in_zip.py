@@ -14,6 +14,7 @@ import zlib
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError
 
+from plugins.readers.base import BadRow
 from schemas import limits
 
 _MEDIA = (
@@ -29,6 +30,10 @@ BROKEN = (
     *(OSError, ElementTree.ParseError, ExpatError, struct.error),
 )
 """Exceptions for an archive in memory that is damaged, encrypted, or lacks a file of its format."""
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ElementTree.ParseError, ExpatError)
+_ZIP = b"PK\x03\x04"
+_OLE = b"\xd0\xcf\x11\xe0"
 
 
 class Refused(Exception):
@@ -54,6 +59,19 @@ def open_zip(data: bytes) -> zipfile.ZipFile:
         if any(mark in text for mark in _ENTITY):
             raise Refused(f"{entry.filename} declares entities")
     return archive
+
+
+def unreadable(data: bytes, kind: str, error: Exception) -> BadRow:
+    """Return the reject of a file that met an exception of BROKEN: damaged, or no file of its kind."""
+    detail = f"{type(error).__name__}: {error}"
+    if data.startswith(_ZIP) and isinstance(error, _DAMAGED):
+        found = f"its {len(data):,} bytes begin as a zip that is cut off or broken: {detail}"
+        return BadRow("", "damaged_file", f"{found}; copy or download it again")
+    if not data.startswith(_ZIP):
+        detail = f"expected a zip, as every {kind} is; the file begins with {data[: len(_ZIP)]!r}"
+    if data.startswith(_OLE):
+        detail += ", as files of Office 97 do, and files with a password. Save it anew, without one"
+    return BadRow("", f"not_{kind}", detail)
 
 
 def _is_media(entry: zipfile.ZipInfo) -> bool:

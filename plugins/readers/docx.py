@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 import mammoth
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
-from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
+from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip, unreadable
 from plugins.readers.docx_runs import ready_for_mammoth
 from plugins.readers.html_tree import parse, visible
 from plugins.readers.markup import TooDeep
@@ -49,7 +49,7 @@ class DocxReader(WholeFileReader):
             yield BadRow.beyond_limits(error)
             return
         except BROKEN as error:
-            yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
+            yield unreadable(data, "docx", error)
             return
         for link in tree.iter("a"):
             if _BACK.match(link.get("href", "")):  # the arrow behind a note

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
-from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
+from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip, unreadable
 from plugins.readers.html_tree import parse, visible
 from plugins.readers.markup import TooDeep
 from plugins.readers.markup_blocks import blocks_of
@@ -50,7 +50,7 @@ class EpubReader(WholeFileReader):
         except Refused as error:
             yield BadRow("", "beyond_limits", str(error))
         except BROKEN as error:
-            yield BadRow("", "not_epub", f"{type(error).__name__}: {error}")
+            yield unreadable(data, "epub", error)
 
     def _rows(self, archive: zipfile.ZipFile) -> Iterator[Row | BadRow]:
         container = ElementTree.fromstring(archive.read(_CONTAINER))

@@ -49,6 +49,21 @@ def columns_of(columns: Iterable[str], paths: Iterable[str]) -> list[str]:
     return [name for name in columns if any(path == name or path.startswith(f"{name}.") for path in paths)]
 
 
+def path_of_rows(values: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """Return the path of a list in a row whose first item has one of the fields, two keys deep at most."""
+    inner = (
+        (f"{at}.{key}", item)
+        for at, each in values.items()
+        if isinstance(each, dict)
+        for key, item in each.items()
+    )
+    for path, value in (*values.items(), *inner):
+        first = value[0] if isinstance(value, list) and value else None
+        if isinstance(first, dict) and any(look_up(first, name) is not None for name in names):
+            return path
+    return None
+
+
 def names_of(values: Mapping[str, Any]) -> str:
     """Return the field names of a row, for a message."""
     return ", ".join(sorted(map(str, values))) or "no fields"

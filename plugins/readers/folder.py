@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from plugins.readers import jsonl
-from plugins.readers.archives import Budget, budget_of, members, names_in_zip
+from plugins.readers.archives import Budget, members, names_in_zip
 from plugins.readers.base import NOT_FOR_ALL, WHOLE, BadRow, Part, Reader, Row, rescued
 from plugins.readers.decompression import DAMAGED, chunks, peek
 from plugins.readers.file_kinds import HEAD_BYTES, KINDS, kind_of, kind_of_zip
@@ -59,11 +59,9 @@ class FolderReader(Reader):
         fs, path = storage.filesystem(uri)
         if not fs.isdir(path):
             return super().listing()
-        return (
-            list_folder(uri.removeprefix("file://"))
-            if storage.is_local(uri)
-            else list_uri(f"{uri.rstrip('/')}/**")
-        )
+        if storage.is_local(uri):
+            return list_folder(uri.removeprefix("file://"))  # not `path`, which is absolute
+        return list_uri(f"{uri.rstrip('/')}/**")
 
     def parts(self, uri: str) -> list[Part]:
         fs, path = storage.filesystem(uri)
@@ -85,7 +83,7 @@ class FolderReader(Reader):
         if isinstance(kind, BadRow):
             yield kind
         elif kind in _ARCHIVES:
-            yield from self._members(uri, kind, budget or budget_of(uri), depth)
+            yield from self._members(uri, kind, budget or Budget(uri), depth)
         else:
             reader = self._reader(kind)
             yield from [reader] if isinstance(reader, BadRow) else reader.rows_of(uri, part)

@@ -27,6 +27,9 @@ _TOKEN_CHARACTERS = 16
 
 _BETWEEN = re.compile(r"[\s\x1e,]*")
 _SPACE = re.compile(r"\s*")
+_GOES_ON = re.compile(r'\{[ \t]*\r?\n\s*"(?:[^"\\\n]|\\.)*"[ \t]*:')
+"""An object whose first key is on the next line. JSON lines hold none, not even in strings."""
+
 _OUTSIDE = re.compile(r'["{}\[\]]')
 _INSIDE = re.compile(r'["\\\n]')
 """What ends a string, or hides its end. A line end ends only a broken string: a good one holds none."""
@@ -64,6 +67,8 @@ def rows_in(
             goes_on = text.is_behind or text.pass_over()
             if reason == "invalid_json":
                 detail += f"; the row begins {begin!r}"
+                if is_line and begin == "{":
+                    detail += "; rows over several lines are read if the file's first megabyte has one"
                 if number or not is_line:
                     detail += f"; {number:,} rows were read before it" + (
                         "" if goes_on else ", and none behind it"
@@ -79,32 +84,30 @@ def rows_in(
 
 
 def has_a_row_a_line(head: bytes) -> bool:
-    """True if a file with such first bytes is JSON lines, by its first two values.
+    """True if a file with such first bytes is JSON lines: no row in them goes on in the next line.
 
-    An array is never JSON lines: a line in it may hold an object inside a row.
+    An array is never JSON lines: a line in it may hold an object inside a row. Nor is a file whose first line
+    goes on with a second row.
     """
     text = head.decode("utf-8-sig", "replace")
     at = _end(_BETWEEN, text, 0)
+    is_array = text[at : at + 1] == "["
     try:
-        if text[at : at + 1] == "[":
+        if is_array:
             at = _end(_SPACE, text, at + 1)
             if text[at : at + 1] in ("", "{", "[", "]"):
                 return False
-            behind = _end(_SPACE, text, _parse(text, at)[1])
-            return text[behind : behind + 1] not in ("", ",", "]")  # [2024-01-01] begins no array
-        for is_first in (True, False):
-            _, end = _parse(text, at)
-            behind = _end(_BETWEEN, text, end)
-            has_others = is_first and "\n" not in text[end:behind] and text[behind : behind + 1] in ("{", "[")
-            if has_others or "\n" in text[at:end]:
-                return False
-            at = behind
-    except ValueError as error:  # does the row go on in the next line?
-        fault, line_end = getattr(error, "pos", 0), text.find("\n", at)
-        return line_end < 0 or fault <= _end(_SPACE, text, line_end)
-    except RecursionError:
-        pass
-    return True
+        elif _GOES_ON.search(text):
+            return False
+        end = _parse(text, at)[1]
+    except (ValueError, RecursionError):
+        return True
+    behind = _end(_SPACE if is_array else _BETWEEN, text, end)
+    if is_array:
+        return text[behind : behind + 1] not in ("", ",", "]")  # [2024-01-01] begins no array
+    return "\n" not in text[at:end] and (
+        "\n" in text[end:behind] or text[behind : behind + 1] not in ("{", "[")
+    )
 
 
 class _Text:

@@ -3,6 +3,7 @@
     {"text": …}                     JSON lines: the fast path, and a bad line costs only itself
     [{"text": …}, {"text": …}]      all else: `json_values.py` parses value by value, whatever the lines
     {"text": …}{"text": …}
+    {"results": [{"text": …}]}      with option `rows: results`: its items are the rows
 
 Workers share a large plain file of JSON lines in byte ranges. Without reading a file from its beginning no
 worker knows the number of a line, so positions in plain files are byte offsets: `a.jsonl:@4711`, shown by
@@ -18,6 +19,7 @@ from typing import Any
 
 import fsspec
 import orjson
+import pydantic
 
 from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
@@ -31,8 +33,10 @@ from plugins.readers.decompression import (
     peek,
     pieces,
 )
+from plugins.readers.field_paths import look_up, names_of
 from plugins.readers.json_values import has_a_row_a_line, rows_in
 from schemas import storage
+from schemas.config import Section
 
 RANGE_BYTES = 1 << 26
 """Most bytes of a part of a plain file."""
@@ -47,10 +51,22 @@ _ROUNDED = 2.0**63
 """Least size of a float that orjson may have made of a whole number: it rounds those of more than 64 bits."""
 
 
+class JsonlOptions(Section):
+    """Options of reader `jsonl`.
+
+    Attributes:
+        rows: Dotted path of the list that holds the rows in an object of the file: `results` of
+            `{"results": [{"text": …}]}`. The object is in memory as a whole. null: objects are rows.
+    """
+
+    rows: str | None = pydantic.Field(default=None, min_length=1)
+
+
 class JsonlReader(Reader):
     """Reads JSON lines and other JSON. Positions are line numbers from 1, byte offsets, or `[row]` from 0."""
 
     own_fields = frozenset({"encoding", "extract"})
+    Options = JsonlOptions
 
     def parts(self, uri: str) -> list[Part]:
         if self._is_numbered(uri):
@@ -68,15 +84,16 @@ class JsonlReader(Reader):
 
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
         if self._is_numbered(uri):
-            return self._rows_decoded(uri)
+            yield from self._rows_decoded(uri)
+            return
         with fsspec.open(uri, "rb") as file:
             head = file.read(_HEAD_BYTES)
-        is_first = part.start == 0
-        if foreign := text_encoding.foreign(head):
-            return iter([BadRow("", "not_utf8", foreign)] if is_first else [])
-        if has_a_row_a_line(head):
-            return _rows((f"@{offset}", line) for offset, line in lines_between(uri, part.start, part.end))
-        return rows_in(chunks(uri), _numbered) if is_first else iter([])
+        if text_encoding.foreign(head) is None and has_a_row_a_line(head):
+            lines = ((f"@{offset}", line) for offset, line in lines_between(uri, part.start, part.end))
+            yield from self._unpacked(_rows(lines))
+        elif part.start == 0:
+            text_encoding.check_text(head)
+            yield from self._unpacked(rows_in(chunks(uri), _numbered))
 
     def _rows_decoded(self, uri: str) -> Iterator[Row | BadRow]:
         """Yield the rows of a file whose bytes are decompressed or decoded first."""
@@ -90,19 +107,21 @@ class JsonlReader(Reader):
         try:
             found, fields = text_encoding.as_utf8(chunks(uri), self.source.encoding)
             head, found = peek(found, _HEAD_BYTES)
-            if foreign := text_encoding.foreign(head):
-                yield BadRow("", "not_utf8", foreign)
-                return
+            text_encoding.check_text(head)
             is_by_line = has_a_row_a_line(head[:_HEAD_BYTES])
             del head
-            for row in _rows(numbered_lines(found)) if is_by_line else rows_in(found, _numbered):
+            rows = _rows(numbered_lines(found)) if is_by_line else rows_in(found, _numbered)
+            for row in self._unpacked(rows):
                 yield self._with_encoding(row, fields)
                 num_rows += 1
-        except text_encoding.Undecodable as error:
-            yield BadRow("", *error.args)
         except DAMAGED as error:
             position, read = str(line_number + 1), f"{line_number} lines"
             yield BadRow.damaged(position, error, read if line_number else f"{num_rows} rows")
+
+    def _unpacked(self, rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
+        """Return the rows that option `rows` names in objects; the objects themselves without it."""
+        path = self.options.rows
+        return rows if path is None else (each for row in rows for each in _items_of(row, path))
 
     def _with_encoding(self, row: Row | BadRow, fields: dict[str, str]) -> Row | BadRow:
         if isinstance(row, Row):
@@ -111,6 +130,24 @@ class JsonlReader(Reader):
             detail = text_encoding.unmarked(self.source.encoding, " of the row")
             return BadRow(row.position, "undecodable", detail)
         return row
+
+
+def _items_of(row: Row | BadRow, path: str) -> Iterator[Row | BadRow]:
+    if isinstance(row, BadRow):
+        yield row
+        return
+    items = look_up(row.values, path)
+    if not isinstance(items, list):
+        detail = f"option rows: no list {path!r} in an object of {names_of(row.values)}"
+        yield BadRow(row.position, "no_rows", detail)
+        return
+    for number, item in enumerate(items):
+        position = f"{row.position}.{path}[{number}]"
+        if isinstance(item, dict):
+            yield Row(position, item)
+        else:
+            found = f"expected a JSON object, found {type(item).__name__}"
+            yield BadRow(position, "not_an_object", found)
 
 
 def _numbered(number: int) -> str:

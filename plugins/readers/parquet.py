@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from plugins.readers.base import BadRow, Reader, Row, means_damage
-from plugins.readers.documents import fields_of, text_fields, undecodable_field
+from plugins.readers.documents import fields_of, refused_columns, undecodable_field
 from plugins.readers.field_paths import columns_of
 
 _BATCH_ROWS = 64
@@ -34,19 +34,10 @@ class ParquetReader(Reader):
             try:
                 table = pyarrow.parquet.ParquetFile(file)
                 names = table.schema_arrow.names
-                wanted = text_fields(self.source)
-                if not columns_of(names, wanted):
-                    detail = (
-                        f"no column {' or '.join(map(repr, wanted))}; "
-                        f"the file has {', '.join(names)}. Set text_field or format."
-                    )
-                    yield BadRow("", "missing_column", detail)
+                if fault := refused_columns(self.source, names):
+                    yield BadRow("", *fault)
                     return
                 columns = columns_of(names, fields_of(self.source))
-                if twice := [name for name in columns if columns.count(name) > 1]:
-                    detail = f"the file has {columns.count(twice[0])} columns {twice[0]!r}; which is meant?"
-                    yield BadRow("", "repeated_column", detail)
-                    return
                 for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                     for row in _rows(batch, number):
                         yield row

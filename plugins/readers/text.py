@@ -36,12 +36,8 @@ class TextReader(Reader):
             detail = f"{error}. Name what stands between its texts as `delimiter`"
             return BadRow("", "record_too_long", detail)
         wanted = self.source.encoding
-        if foreign := text_encoding.foreign(data, wanted):
-            return BadRow("", "not_utf8", foreign)
-        try:
-            text, fields = text_encoding.decode(data, wanted)
-        except text_encoding.Undecodable as error:
-            return BadRow("", *error.args)
+        text_encoding.check_text(data, wanted)
+        text, fields = text_encoding.decode(data, wanted)
         return Row("", {self.source.text_field: text, **fields})
 
     def _pieces(self, uri: str, delimiter: bytes) -> Iterator[Row | BadRow]:
@@ -50,13 +46,10 @@ class TextReader(Reader):
         try:
             found, fields = text_encoding.as_utf8(chunks(uri), wanted)
             for number, piece in enumerate(pieces(found, delimiter), start=1):
-                if number == 1 and (foreign := text_encoding.foreign(piece, wanted)):
-                    yield BadRow("", "not_utf8", foreign)
-                    return
+                if number == 1:
+                    text_encoding.check_text(piece, wanted)
                 if piece.strip():
                     yield self._row(piece, str(number), fields)
-        except text_encoding.Undecodable as error:
-            yield BadRow("", *error.args)
         except DAMAGED as error:
             yield BadRow.damaged(str(number + 1), error, f"{number} pieces")
 
@@ -66,10 +59,7 @@ class TextReader(Reader):
             # A byte order mark opens some files, and so pieces of joined ones.
             return Row(position, {self.source.text_field: data.decode("utf-8-sig"), **fields})
         except UnicodeDecodeError as error:
-            wanted, of = self.source.encoding, " of the piece"
-            if not text_encoding.is_utf8(wanted):
-                return BadRow(position, "undecodable", text_encoding.unmarked(wanted, of))
-            return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, of))
+            return BadRow(position, *text_encoding.fault_of(error, self.source.encoding, " of the piece"))
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from plugins.readers.decompression import peek
+from plugins.readers.decompression import MAGIC, peek
 
 AUTO = "auto"
 FIELDS = ("detected_encoding", "encoding_confidence")
@@ -71,10 +71,7 @@ _GUESSED = (
     *(f"cp{number}" for number in range(1250, 1259)),
 )
 _SIGNATURES = {
-    b"\x1f\x8b": ".gz",
-    b"BZh": ".bz2",
-    b"\x28\xb5\x2f\xfd": ".zst",
-    b"\xfd7zXZ": ".xz",
+    **{begin: end for end, begins in MAGIC.items() for begin in begins},
     b"PAR1": "parquet",
     b"PK\x03\x04": "zip",
     b"%PDF-": "PDF",
@@ -249,6 +246,19 @@ def foreign(head: bytes, wanted: str | None = None) -> str | None:
     if b"\x00" in head[:_HEAD_BYTES]:
         return f"the file begins with zero bytes. If it is text in UTF-16LE, {_convert('UTF-16LE')}"
     return None
+
+
+def check_text(head: bytes, wanted: str | None = None) -> None:
+    """Raise Undecodable if a file is no text by its first bytes."""
+    if found := foreign(head, wanted):
+        raise Undecodable("not_utf8", found)
+
+
+def fault_of(error: UnicodeDecodeError, wanted: str | None, of: str) -> tuple[str, str]:
+    """Return the reason and details of a piece of a stream of `as_utf8` that is no text."""
+    if is_utf8(wanted):
+        return "invalid_utf8", undecodable(error, of)
+    return "undecodable", unmarked(wanted, of)
 
 
 def undecodable(error: UnicodeDecodeError, of: str = "") -> str:

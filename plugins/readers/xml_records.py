@@ -61,9 +61,6 @@ class XmlReader(Reader):
         except LookupError as error:
             yield BadRow("", "unknown_encoding", f"{error}. Name its encoding in `encoding`")
             return
-        except text_encoding.Undecodable as error:
-            yield BadRow("", *error.args)
-            return
         root = re.compile(rf"<(/?){_PREFIX}(?:{'|'.join(self.roots)})(?=[\s>])".encode())
         passed_over: Counter[str] = Counter()
         left_out: Counter[str] = Counter()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from plugins.readers.decompression import MAGIC
 from plugins.readers.listing import expand
 from plugins.task_overlap import TaskRows
 from plugins.tasks.row_sources import FileRows, task_stem
@@ -57,7 +58,7 @@ def _task_files(given: str) -> list[str]:
     uris = list(filter(task_stem, found))
     if not uris:
         raise ConfigError(
-            f"{_KEY}: {given!r}: found no .jsonl, .json or .parquet file, plain or .gz, .zst, .bz2."
+            f"{_KEY}: {given!r}: found no .jsonl, .json or .parquet file, plain or {', '.join(MAGIC)}."
         )
     return uris
 

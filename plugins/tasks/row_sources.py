@@ -19,7 +19,9 @@ from schemas.errors import ConfigError, InputError
 
 SPLIT = "test"
 
-_TASK_FILE = re.compile(r"(?P<stem>[^/]+?)\.(?P<format>jsonl|json|parquet)(\.(gz|zst|bz2))?$")
+_TASK_FILE = re.compile(
+    rf"(?P<stem>[^/]+?)\.(?P<format>jsonl|json|parquet)({'|'.join(map(re.escape, decompression.MAGIC))})?$"
+)
 
 RawRow: TypeAlias = "tuple[str, Mapping[str, Any]]"
 """A row before it is parsed: its position and its fields."""

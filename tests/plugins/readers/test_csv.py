@@ -229,6 +229,56 @@ def test_a_first_line_that_names_the_delimiter_is_no_row(tmp_path: Path) -> None
 def test_a_header_behind_comments_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", b"# exported\n# by us\nid,text\n1,one\n")
     assert only_reject(read("csv", path)).detail == (
-        "no column 'text'; the file has # exported (delimiter ',', guessed, quote '\"', guessed). "
-        "Line 3 looks like the header row: remove the lines above it."
+        "no column 'text'; the file has one column, # exported (delimiter none, guessed, quote '\"', guessed)"
+        ". Line 3 looks like the header row: remove the lines above it."
     )
+
+
+BACKSLASHES = (
+    " (delimiter ',', guessed, quote '\"', guessed). If a backslash makes the next character plain, set "
+    'option `escape: "\\\\"`'
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b'id,text\n1,"Not \\"so\\", he said"\n', f"',' expected after '\"'{BACKSLASHES}"),
+        (b"id,text\n1,One\\, two\n", f"found 3 cells, expected 2{BACKSLASHES}"),
+    ],
+)
+def test_a_bad_row_names_the_key_that_reads_it(tmp_path: Path, data: bytes, detail: str) -> None:
+    path = write(tmp_path / "a.csv", data)
+    assert only_reject(read("csv", path)).detail == detail
+    assert texts(read("csv", path, options={"escape": "\\"})) in (['Not "so", he said'], ["One, two"])
+
+
+def test_a_table_of_one_column_has_no_delimiter(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", b'text\nOne, two.\n"Three;\nfour."\n' + b"plain\n" * 30 + b"a,b\n")
+    found = read("csv", path)
+    assert texts(found) == ["One, two.", "Three;\nfour.", *["plain"] * 30, "a,b"]
+    path = write(tmp_path / "b.csv", b"One, two.\nThree.\n")
+    assert texts(read("csv", path, options={"columns": ["text"]})) == ["One, two.", "Three."]
+    assert only_reject(read("csv", path)).detail == (
+        "no column 'text'; the file has One, two. (delimiter ',', guessed, quote '\"', guessed). "
+        "Set text_field or format, or, if it has no header row, option `columns`."
+    )
+    assert only_reject(read("csv", path, delimiter=",", options={"columns": ["text"]})).detail == (
+        "found 2 cells, expected 1 (delimiter ',', quote '\"', guessed). If the table has one column, set "
+        "`delimiter` to a character that no line holds"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"id, text\n1, one\n", ["one"]),
+        (b"id,text\n1, one\n", [" one"]),
+        (b"text;note\na, b;x\nc, d, e;y\n", ["a, b", "c, d, e"]),
+        (b"id,text\n1,'tis late\n2,the boys'\n", ["'tis late", "the boys'"]),
+        (b"id,text\n'1','one'\n'2','two'\n", ["one", "two"]),
+        (b"id|text\n1|'a|b'\n2|c\n", ["a|b", "c"]),
+    ],
+)
+def test_guesses(tmp_path: Path, data: bytes, expected: list[str]) -> None:
+    assert texts(read("csv", write(tmp_path / "a.csv", data))) == expected

@@ -188,7 +188,7 @@ def test_a_table_in_a_cell_does_not_tear_its_row(tmp_path: Path) -> None:
 def test_damaged_xml_is_a_reject(tmp_path: Path) -> None:
     for name in ("word__document", "word__styles", "docProps__core", "word__footnotes"):
         (found,) = read("docx", write(tmp_path / "a.docx", docx(paragraph(run("a")), **{name: "<a><b></a>"})))
-        assert isinstance(found, Reject) and found.reason == "not_docx"
+        assert isinstance(found, Reject) and found.reason == "damaged_file"
 
 
 def test_footnotes_stand_at_the_end(tmp_path: Path) -> None:
@@ -335,7 +335,24 @@ def test_an_archive_of_another_format_is_told_and_no_error_of_the_storage(tmp_pa
     assert "Could not find main document part" in found.detail
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04 and no more", b"%PDF-1.4", docx("")[:200]])
-def test_another_or_a_broken_file_is_told(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (
+            docx("")[:200],
+            "damaged_file",
+            "its 200 bytes begin as a zip that is cut off or broken: BadZipFile: File is not a zip file; "
+            "copy or download it again",
+        ),
+        (b"%PDF-1.4", "not_docx", "expected a zip, as every docx is; the file begins with b'%PDF'"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1",
+            "not_docx",
+            r"expected a zip, as every docx is; the file begins with b'\xd0\xcf\x11\xe0', as files of "
+            "Office 97 do, and files with a password. Save it anew, without one",
+        ),
+    ],
+)
+def test_another_or_a_damaged_file_is_told(tmp_path: Path, data: bytes, reason: str, detail: str) -> None:
     (found,) = read("docx", write(tmp_path / "a.docx", data))
-    assert isinstance(found, Reject) and found.reason == "not_docx"
+    assert isinstance(found, Reject) and (found.reason, found.detail) == (reason, detail)

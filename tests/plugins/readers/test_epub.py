@@ -168,8 +168,8 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04", epub("<p>a</p>")[:300]])
-def test_a_broken_file_is_told(tmp_path: Path, data: bytes) -> None:
-    assert only_reject(read("epub", write(tmp_path / "a.epub", data))).reason == "not_epub"
+def test_a_damaged_file_is_told(tmp_path: Path, data: bytes) -> None:
+    assert only_reject(read("epub", write(tmp_path / "a.epub", data))).reason == "damaged_file"
 
 
 def test_a_book_without_text_is_told(tmp_path: Path) -> None:

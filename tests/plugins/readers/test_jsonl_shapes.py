@@ -16,8 +16,9 @@ from plugins.readers import json_values, jsonl, open_reader
 from plugins.readers.base import BadRow, Row
 from schemas import limits
 from schemas.corpus_config import SourceConfig
-from schemas.records import Reject
+from schemas.records import Document, Reject
 from tests.plugins.readers.reading import noise, only_reject, places, texts
+from tests.plugins.readers.reading import read as read_file
 from tests.plugins.readers.reading import read_parts as read
 
 ROWS = [{"text": f"Record {number}: caf\u00e9.", "meta": {"n": [1, {"a": "]}"}]}} for number in range(4)]
@@ -48,6 +49,7 @@ SHAPES = {
     "rows that begin on a line with others": "[ " + ", ".join(PRETTY) + " ]",
     "objects whose keys begin on the first line": "\n".join(each.replace("{\n", "{", 1) for each in PRETTY),
     "a row on a line before pretty ones": "\n".join([LINES[0], *PRETTY[1:]]),
+    "rows on lines before pretty ones": "\n".join([*LINES[:3], PRETTY[3]]),
     "pretty json-seq": "".join(f"\x1e{each}\n" for each in PRETTY),
 }
 
@@ -220,3 +222,52 @@ def test_a_large_array_that_is_cut_off_says_so(tmp_path: Path, monkeypatch: pyte
     for between in (", ", ",\n"):
         path.write_text("[" + between.join(LINES))
         assert [what for _, what in places(path, read(path))] == [*TEXTS, "truncated_file"]
+
+
+def test_a_pretty_row_behind_the_first_bytes_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "_HEAD_BYTES", 20)
+    path = tmp_path / "a.json"
+    path.write_text('{"text": "one"}\n{"text": "two"}\n{\n"text": 3}')
+    first = next(each for each in read(path) if isinstance(each, Reject))
+    assert first.source == f"{path}:@32" and first.detail == (
+        "Expecting property name enclosed in double quotes: character 2; the row begins '{'; rows over "
+        "several lines are read if the file's first megabyte has one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [
+        ({"n": 2, "results": [{"text": "one"}, {"text": "two"}]}, "results"),
+        ({"data": {"n": 2, "items": [{"text": "one"}, {"text": "two"}]}}, "data.items"),
+    ],
+)
+def test_rows_under_a_key_are_named_by_the_reject_and_read_by_an_option(
+    tmp_path: Path, value: dict[str, Any], rows: str
+) -> None:
+    path = tmp_path / "a.json"
+    for indent, at in ((None, "@0"), (2, "[0]")):
+        path.write_text(json.dumps(value, indent=indent))
+        assert only_reject(read(path)).detail == (
+            f"no field 'text' in a row of {', '.join(sorted(value))}; each item of {rows!r} may be a row: "
+            f"set option `rows: {rows}` of reader jsonl"
+        )
+        found = read_file("jsonl", path, options={"rows": rows})
+        assert places(path, found) == [(f"{at}.{rows}[0]", "one"), (f"{at}.{rows}[1]", "two")]
+
+
+def test_rows_under_a_key_keep_their_encoding_and_faults(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"rows": [{"text": "one"}, 2]}\n{"row": []}\n{"rows": [{"text": "three"}]}\n', "utf-16")
+    found = read_file("jsonl", path, options={"rows": "rows"}, encoding="auto")
+    assert places(path, found) == [
+        ("1.rows[0]", "one"),
+        ("1.rows[1]", "not_an_object"),
+        ("2", "no_rows"),
+        ("3.rows[0]", "three"),
+    ]
+    assert isinstance(found[0], Document) and found[0].metadata["detected_encoding"] == "utf-16"
+    assert isinstance(found[2], Reject)
+    assert found[2].detail == "option rows: no list 'rows' in an object of row"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-import zstandard
 
 from plugins.tasks.decontamination_rows import read_tasks, tasks_hash
 from plugins.tasks.rows import ChoiceRow, GenerateRow, TextRow
 from schemas.errors import ConfigError
+from tests.plugins.readers.reading import COMPRESS
 
 CHOICE = {"id": "mc-1", "input": "Which?", "options": ["left", "right"], "gold_index": 1}
 GENERATION = {"input": "What?", "label": ["this", "that"]}
@@ -64,14 +64,14 @@ def test_the_hash_changes_with_anything_that_is_read(tmp_path: Path) -> None:
 
 
 def test_json_lines_arrays_and_parquet_are_read_compressed_or_not(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines_of(CHOICE)))
-    (tmp_path / "b.jsonl.zst").write_bytes(zstandard.compress(lines_of(CHOICE)))
+    for ending, compress in COMPRESS.items():
+        (tmp_path / f"a{ending[1:]}.jsonl{ending}").write_bytes(compress(lines_of(CHOICE)))
     (tmp_path / "c.json").write_text(json.dumps([CHOICE]))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([CHOICE]), tmp_path / "d.parquet")
     (tmp_path / "README.md").write_text("Not a task.")
     tasks = read_tasks([str(tmp_path)])
-    assert [task.name for task in tasks] == ["a", "b", "c", "d"]
-    assert [[row.row_id for row in task.rows] for task in tasks] == [["mc-1"]] * 4
+    assert [task.name for task in tasks] == ["a", "abz2", "agz", "axz", "azst", "c", "d"]
+    assert [[row.row_id for row in task.rows] for task in tasks] == [["mc-1"]] * 7
 
 
 def test_a_file_named_twice_counts_once_and_files_of_one_stem_keep_their_whole_names(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_is_no_row_is_refused_with_its_number_and_reason(line: str, reason:
         (
             "{folder}/notes",
             "decontaminate.tasks: '{folder}/notes': found no .jsonl, .json or .parquet file, plain or .gz, "
-            ".zst, .bz2.",
+            ".bz2, .xz, .zst.",
         ),
         (
             "{folder}/empty.jsonl",
